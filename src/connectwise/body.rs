@@ -64,7 +64,8 @@ pub(super) fn parse(record: &[u8]) -> Result<Value, CwError> {
     serde_json::from_slice(record).map_err(|_| not_json())
 }
 
-fn too_large() -> CwError {
+/// The error of a record that is too large to be parsed.
+pub(super) fn too_large() -> CwError {
     let limit = MAX_RECORD / 1024;
     CwError::InvalidResponse(format!("a record of more than {limit} KiB or {MAX_VALUES} values"))
 }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use reqwest::Response;
 use serde_json::Value;
 
-use super::body::{MAX_RECORD, check_size, next_chunk, parse};
+use super::body::{MAX_RECORD, check_size, next_chunk, parse, too_large};
 use super::error::CwError;
 
 /// Maximum size of a page in bytes, after decompression. A page of 1,000 full records has about 3 MiB.
@@ -47,8 +47,9 @@ fn without_whitespace(text: &[u8]) -> &[u8] {
 enum Place {
     #[default]
     BeforeList,
-    /// In the list, before its first record or within it.
+    /// In the list, before the end of its first record.
     FirstRecord,
+    /// In the list, after a comma.
     LaterRecord,
     AfterList,
 }
@@ -91,10 +92,8 @@ impl RecordSplitter {
                     let end = rest.iter().position(|byte| self.is_end(*byte));
                     let (of_record, after) = rest.split_at(end.unwrap_or(rest.len()));
                     self.record.extend_from_slice(of_record);
-                    if self.record.len() > MAX_RECORD
-                        && let Err(failure) = check_size(&self.record)
-                    {
-                        return Ok(ControlFlow::Break(failure));
+                    if self.record.len() > MAX_RECORD {
+                        return Ok(ControlFlow::Break(too_large()));
                     }
                     let Some((end, after)) = after.split_first() else { break };
                     if let ControlFlow::Break(failure) = self.end_record(*end, take)? {
