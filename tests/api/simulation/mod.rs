@@ -83,14 +83,14 @@ async fn run_seed(template: &Template, seed: u64) -> Result<(), String> {
     };
     let trace = simulation.trace();
     simulation.stop().await;
+    if std::env::var("TRACE").is_ok() {
+        println!("{trace}");
+    }
     if why.is_empty() {
         return Ok(());
     }
     let database = if template.backend == Backend::Sqlite { "sqlite" } else { "postgres" };
-    Err(format!(
-        "seed {seed}: {why}\n  replay: TRACE=1 scripts/simulate --database {database} --seed {seed}\n{}",
-        if std::env::var("TRACE").is_ok() { trace } else { String::new() }
-    ))
+    Err(format!("seed {seed}: {why}\n  replay: TRACE=1 scripts/simulate --database {database} --seed {seed}\n"))
 }
 
 #[test]
